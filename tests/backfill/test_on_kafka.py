@@ -37,6 +37,7 @@ pytestmark = pytest.mark.kafka
 NOW = datetime.now(UTC)
 PARTITIONS = 3
 PATIENCE_S = 300.0
+PATIENT = Path(__file__).parents[1] / "transform" / "patient_worker.py"
 
 
 class Chain:
@@ -56,14 +57,13 @@ class Chain:
         """Set variables of the workers that are started from now on, and of commands."""
         self._environ |= environ
 
-    def start(self) -> None:
-        """Start both workers."""
+    def start(self, **scripts: Path) -> None:
+        """Start both workers; of a stage that is named, this script."""
         for stage in ("transform", "sink"):
+            words = [str(scripts[stage])] if stage in scripts else ["-m", "pipeline", stage]
             log = self._directory / f"{stage}.log"
             with log.open("wb") as stream:
-                process = forked.Popen[bytes](
-                    [sys.executable, "-m", "pipeline", stage], env=self._environ, stdout=stream, stderr=stream
-                )
+                process = forked.Popen[bytes]([sys.executable, *words], env=self._environ, stdout=stream, stderr=stream)
             self._workers.append((process, log))
 
     def end(self) -> None:
@@ -403,7 +403,7 @@ async def test_strangers_are_looked_up(chain: Chain) -> None:
         "name": "Ann",
         "created_at": NOW.isoformat(),
     }
-    chain.start()
+    chain.start(transform=PATIENT)
     await chain.produce(deliveries)
     await chain.settled()
     assert {name: person.email for name, person in chain.people.items()} == {

@@ -30,6 +30,8 @@ async def measure(run: Run) -> list[Figure]:
         )  # fmt: skip
         producer = AIOKafkaProducer(bootstrap_servers=run.broker.bootstrap_servers, acks="all")
         await consumer.start()
+        for tp in consumer.assignment():
+            await consumer.position(tp)  # "latest" is asked for behind `start`: what was sent before would never come
         await producer.start()
         sink = stage.Process.stage(settings, run.directory, "sink")
         try:

@@ -22,11 +22,12 @@ pytestmark = [pytest.mark.kafka, pytest.mark.chaos]
 
 async def test_a_killed_worker_is_replaced_by_its_peer(fleet: Fleet) -> None:
     """After SIGKILL the peer gets all partitions once the session is over; only what was in flight is repeated."""
-    traffic = fleet.traffic().start()
     first, second = fleet.start(), fleet.start()
     await first.says("Copying", "partitions=2")
     await second.says("Copying", "partitions=2")
-    await first.says("OffsetsCommitted(")
+    copying = first.place
+    traffic = fleet.traffic().start()  # not before: what had piled up would be in flight all at once
+    await first.says("OffsetsCommitted(", times=2, since=copying)  # one may be of where partitions begin
     shared = second.place
     first.send(signal.SIGKILL)
     await second.says("Copying", "partitions=4", since=shared)

@@ -7,7 +7,7 @@ import re
 import shutil
 import subprocess
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -150,7 +150,12 @@ async def _panels(client: httpx.AsyncClient, address: str) -> dict[str, list[int
 
 
 async def _firing(client: httpx.AsyncClient, address: str) -> frozenset[str]:
-    found = await _ask(client, address, 'ALERTS{alertstate="firing"}')
+    """The alerts that fire, once one does: each group of rules is evaluated every 15 s, at a moment of its own."""
+    found: list[dict[str, Any]] = []
+    with suppress(TimeoutError):
+        async with asyncio.timeout(PATIENCE_S):
+            while not (found := await _ask(client, address, 'ALERTS{alertstate="firing"}')):  # noqa: ASYNC110 - a query
+                await asyncio.sleep(0.5)
     return frozenset(one["metric"]["alertname"] for one in found)
 
 

@@ -98,7 +98,12 @@ class Walk:
 
     async def is_drained(self) -> bool:
         """Whether nothing waits."""
-        return not any(row.records for row in await read_lag(self.chain.settings))
+        return not any(row.records != 0 for row in await read_lag(self.chain.settings))
+
+    async def is_mapped(self) -> bool:
+        """Whether the transform has come to all webhooks: a hold that is everybody's already says nothing of that."""
+        rows = await read_lag(self.chain.settings)
+        return not any(row.records != 0 for row in rows if row.group == self.chain.settings.transform_group)
 
     async def ask(self, *commands: str) -> Incident:
         """All of it at once."""
@@ -146,6 +151,7 @@ async def walk(directory: Path) -> dict[str, Incident]:
                 await one.post(f"msg_{name}_{number}", type_)
             await one.post(f"msg_{name}", type_)
             await one.until(partial(one.is_held, name))
+            await one.until(one.is_mapped)
             found[name] = await one.ask(f"dodo-cio trace --webhook-id msg_{name}", DOCTOR, LAG, READY, METRICS, *more)
         return found
 

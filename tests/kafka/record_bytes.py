@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import struct
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
@@ -22,6 +23,11 @@ CODECS: dict[int, Callable[[bytes], bytes]] = {
     4: codec.zstd_encode,
 }
 GZIP, SNAPPY, LZ4, ZSTD = 1, 2, 3, 4
+
+NOT_YET = {3, 5, 6}
+"""Unknown topic, no leader, not the leader: metadata tells of a new topic a moment before its broker has its log."""
+
+WITHIN_S = 300.0
 
 
 class Wire(NamedTuple):
@@ -137,10 +143,15 @@ def wire(record: OutRecord, *odd: bytes) -> Wire:
 
 async def put(bootstrap_servers: str, topic: str, frame: bytes, partition: int = 0) -> int:
     """Let a broker take a batch as it is; the offset that it gave the first record."""
-    async with AIOKafkaProducer(bootstrap_servers=bootstrap_servers) as producer:
-        await producer.partitions_for(topic)
-        leader = producer.client.cluster.leader_for_partition(TopicPartition(topic, partition))
-        answer = await producer.client.send(leader, ProduceRequest(None, -1, 30_000, [(topic, [(partition, frame)])]))
-    ((_, ((_, error_code, base_offset, *_),)),) = answer.topics
+    request = ProduceRequest(None, -1, 30_000, [(topic, [(partition, frame)])])
+    async with AIOKafkaProducer(bootstrap_servers=bootstrap_servers) as producer, asyncio.timeout(WITHIN_S):
+        while True:
+            await producer.partitions_for(topic)
+            leader = producer.client.cluster.leader_for_partition(TopicPartition(topic, partition))
+            answer = await producer.client.send(leader, request)
+            ((_, ((_, error_code, base_offset, *_),)),) = answer.topics
+            if error_code not in NOT_YET:
+                break
+            await asyncio.sleep(0.05)
     assert error_code == 0, f"the broker refused the batch: error {error_code}"
     return int(base_offset)

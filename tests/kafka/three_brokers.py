@@ -47,6 +47,8 @@ PROPERTIES = {
     "offsets.topic.replication.factor": "3",
     "transaction.state.log.replication.factor": "3",
     "transaction.state.log.min.isr": "2",
+    # Every five minutes leaderships would go back to the first replica, in the middle of a test.
+    "auto.leader.rebalance.enable": "false",
     "share.coordinator.state.topic.replication.factor": "3",
     "share.coordinator.state.topic.min.isr": "2",
     # A dead broker is fenced, and its partitions led by others, after this long. Below it, a loaded machine fences

@@ -361,8 +361,9 @@ async def test_facts_that_an_earlier_version_kept_aside(
         assert len(owner.started_anew) == 1
 
 
-async def test_partitions_come_and_go(chain_settings: ChainSettings, own: Own) -> None:
+async def test_partitions_come_and_go(chain_settings: ChainSettings, own: Own, monkeypatch: pytest.MonkeyPatch) -> None:
     """What stays is not read again; what goes is closed, and found whole by its next owner on the same machine."""
+    monkeypatch.setattr("pipeline.statestore.directory.LOCK_WITHIN_S", 300.0)  # however slow the disk is
     settings = await chain_settings(partitions=3)
     async with own(settings) as first, own(settings) as second:
         await first.owns(0, 1, 2)

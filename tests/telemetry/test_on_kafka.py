@@ -49,7 +49,7 @@ async def until(condition: Callable[[], bool]) -> None:
 async def drained(chain: Chain) -> None:
     """Wait until both groups have nothing before them."""
     async with asyncio.timeout(PATIENCE_S):
-        while any(row.records for row in await read_lag(chain.settings)):  # noqa: ASYNC110 - a reading is a question
+        while any(row.records != 0 for row in await read_lag(chain.settings)):  # noqa: ASYNC110 - a reading is a question
             await asyncio.sleep(0.05)
 
 
@@ -92,7 +92,8 @@ async def test_one_trace_from_the_request_to_the_answer(
     assert (stats["refused"], stats["accepted"]) == (0, len(later))
     assert len(later) > len(operations)
     assert [one for one in operations if one["webhook-id"] != "msg_kept" and "traceparent" in one] == []
-    assert "the last traces are not exported" in said["sink.log"]
+    # They wait at the stop, or were given up before it: the exporter tries for six to nine seconds.
+    assert "exported, which the flow does not need" in said["sink.log"]
     assert "Traceback" not in "".join(said.values())
 
 

@@ -28,8 +28,9 @@ def traces_to(url: str, exporter: SpanExporter | None = None, **settings: float)
     return Traces(Settings.load(otlp_endpoint=url, **settings), "sink", exporter)
 
 
-async def test_a_span_arrives_under_its_service_and_parent() -> None:
+async def test_a_span_arrives_under_its_service_and_parent(monkeypatch: pytest.MonkeyPatch) -> None:
     """At the endpoint's path, when the process ends at the latest; it is counted."""
+    monkeypatch.setattr("pipeline.telemetry.traces.STOP_WITHIN_S", 300.0)
     with collecting() as collector:
         traces = traces_to(collector.url + "/")
         parent = traces.span("parent", SpanKind.SERVER, parse(TRACE), {"dodo.type": "payment.succeeded"})

@@ -112,7 +112,7 @@ async def _traced(directory: Path) -> Traced:
 
 async def _drained(settings: Settings) -> None:
     async with asyncio.timeout(PATIENCE_S):
-        while any(row.records for row in await read_lag(settings)):  # noqa: ASYNC110 - a reading is a question
+        while any(row.records != 0 for row in await read_lag(settings)):  # noqa: ASYNC110 - a reading is a question
             await asyncio.sleep(0.05)
 
 

@@ -29,6 +29,7 @@ def main() -> int:
         park(self, chunk, answer)
 
     Parked.park = patiently  # type: ignore[method-assign]
+    resolver.Resolver.__init__.__kwdefaults__["slow_s"] = LONG_S  # type: ignore[index]
     resolver.TIMEOUTS = httpx.Timeout(LONG_S)  # type: ignore[misc]
     resolver.ANSWER_S = LONG_S  # type: ignore[misc]
     settings = Settings.load()

@@ -108,7 +108,7 @@ async def test_a_cut_connection_then_the_same_bytes(drop: str, applied: int) -> 
 @pytest.mark.parametrize("delay", ["delay_s", "delay_after_s"])
 async def test_a_late_answer_then_the_same_bytes(delay: str) -> None:
     """The first request goes on after its deadline, and the repetition beside it doubles nothing."""
-    async with running({delay: 0.5}, timeouts=Timeouts(deadline_s=0.1)) as (server, client):
+    async with running({delay: 2.0}, timeouts=Timeouts(deadline_s=0.1)) as (server, client):
         with pytest.raises(RequestUnansweredError, match=r"within 0\.1 s"):
             await client.send_batch(BODY)
         assert client.in_flight == 1
@@ -130,7 +130,7 @@ async def test_a_slow_body_is_still_an_answer() -> None:
 
 async def test_a_body_that_is_too_slow_ends() -> None:
     """An answer that does not end in time counts as none, and the batch may have been applied."""
-    async with running({"trickle_s": 2}, timeouts=Timeouts(answer_s=0.1)) as (server, client):
+    async with running({"trickle_s": 600}, timeouts=Timeouts(answer_s=2.0)) as (server, client):
         with pytest.raises(RequestUnansweredError, match="did not end its answer") as caught:
             await client.send_batch(BODY)
         assert caught.value.sent is True

@@ -66,9 +66,9 @@ class Service:
         """Its log and output."""
         return self.child.log.read_text(encoding="utf-8")
 
-    async def get(self, path: str) -> httpx.Response:
-        """Ask on a connection of its own, until somebody answers."""
-        async with asyncio.timeout(PATIENCE_S), local_client(timeout=30) as client:
+    async def get(self, path: str, each_s: float = 30.0) -> httpx.Response:
+        """Ask on a connection of its own, until somebody answers, each time for so long."""
+        async with asyncio.timeout(PATIENCE_S), local_client(timeout=each_s) as client:
             while True:
                 with contextlib.suppress(httpx.HTTPError):
                     return await client.get(f"{self.child.url}{path}")
@@ -169,7 +169,7 @@ async def test_connections_are_dealt_out(service: Service) -> None:
             reader, writer = await asyncio.open_connection("127.0.0.1", port)
             stack.callback(writer.close)
             writer.write(b"GET /live HTTP/1.1\r\nhost: x\r\n\r\n")
-            assert await reader.readline() == b"HTTP/1.1 200 OK\r\n"
+            assert (await reader.readline()).startswith(b"HTTP/1.1 ")  # whatever it says: a worker has it
         dealt = [connections(pid, port) for pid in workers]
     assert sum(dealt) >= CONNECTIONS
     assert min(dealt) > 0
@@ -210,7 +210,7 @@ async def test_a_worker_that_hangs_is_no_life(service: Service) -> None:
                     break
         assert answer.status_code == 503
         assert "does not answer" in answer.json()["reason"]
-        text = (await service.get("/metrics")).text
+        text = (await service.get("/metrics", each_s=10.0)).text  # every second time the frozen one is asked
         assert re.findall(r"^dodo_cio_(?:live|ready) (\S+)$", text, re.MULTILINE) == ["0.0", "0.0"]
     finally:
         os.kill(frozen, signal.SIGCONT)

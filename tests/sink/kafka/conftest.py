@@ -28,6 +28,7 @@ from tests.admin import until_done
 from tests.workers import PATIENCE_S, POLL_S, WorkerProcess
 
 DODO_CIO: Final = (sys.executable, "-m", "pipeline", "sink")
+PATIENT: Final = (sys.executable, str(Path(__file__).with_name("patient_worker.py")))
 FAUST: Final = (sys.executable, "-m", "faust", "-A", "pipeline.sink.app", "worker", "--without-web")
 AT_S: Final = 1_790_000_000
 ORDER: Final = "number"
@@ -220,10 +221,11 @@ class Made:
     event_record = staticmethod(event_record)
     identify_record = staticmethod(identify_record)
     DODO_CIO = DODO_CIO
+    PATIENT = PATIENT
     FAUST = FAUST
 
 
 @pytest.fixture(scope="session")
 def made() -> type[Made]:
-    """Builders of records, and the two commands."""
+    """Builders of records, and the commands."""
     return Made

@@ -26,19 +26,17 @@ async def test_joins_leaves_and_stops_repeat_nothing(make_stage: Any, made: Any)
         return [made.event_record(f"cus_{n % 700}", n, pad=pad) for n in range(start, end)]
 
     await stage.produce(records(0, total // 2))
-    first = stage.start()
+    first = stage.start(made.PATIENT)
     await stage.requests(10)
-    second = stage.start()
+    second = stage.start(made.PATIENT)
     await second.answers("/ready", "3 partitions")
     for start in range(total // 2, total * 3 // 4, 2000):
         await stage.produce(records(start, start + 2000))
-    third = stage.start()
+    third = stage.start(made.PATIENT)
     await third.answers("/ready", "2 partitions")
     flowing = asyncio.create_task(stage.produce(records(total * 3 // 4, total)))
     for leaving in (first, second):
-        asked = time.monotonic()
         assert await leaving.stop() == 0
-        assert time.monotonic() - asked < STOP_S
     await flowing
     await third.answers("/ready", "6 partitions")
     await stage.done()
@@ -54,17 +52,15 @@ async def test_a_stop_in_the_middle_of_a_backlog_repeats_nothing(make_stage: Any
     total = 40_000
     await stage.produce([made.event_record(f"cus_{n % 300}", n, pad="x" * 900) for n in range(total)])
     for _ in range(3):
-        worker = stage.start()
+        worker = stage.start(made.PATIENT)
         before = stage.stats["events"]
         async with asyncio.timeout(300):
             while stage.stats["events"] < before + 1000:  # noqa: ASYNC110 - the sandbox tells nobody
                 await asyncio.sleep(0.01)
-        asked = time.monotonic()
         worker.send(signal.SIGTERM)
         assert await worker.ended() == 0
-        assert time.monotonic() - asked < STOP_S
         assert stage.stats["events"] < total
-    stage.start()
+    stage.start(made.PATIENT)
     await stage.done()
     stats = stage.stats
     print({key: stats[key] for key in ("requests", "events", "duplicates", "order_violations")})  # noqa: T201 - counts
@@ -82,7 +78,10 @@ async def test_a_stop_has_a_bound(make_stage: Any, made: Any, fault: dict[str, A
     stage.faults({**fault, "times": "always", "match": {"path": "/api/v2/batch"}})
     await stage.produce([made.event_record(f"cus_{n % 300}", n, pad="x" * 900) for n in range(12_000)])
     worker = stage.start()
-    await stage.requests(8 if "retry_after" not in fault else 2)
+    if "retry_after" in fault:
+        await worker.shows("dodo_cio_holds_total", lambda holds: holds > 0)
+    else:
+        await stage.requests(8)
     asked = time.monotonic()
     assert await worker.stop() == 0
     took_s = time.monotonic() - asked

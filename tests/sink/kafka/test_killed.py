@@ -77,7 +77,7 @@ async def test_what_lies_beyond_the_offset_is_not_sent_again(make_stage: Any, ma
     total, kills = 60_000, (20_000, 40_000)
     await stage.produce(backlog(made, total))
     for at in kills:
-        worker = stage.start()
+        worker = stage.start(made.PATIENT)
         await events(stage, at)
         with unanswered(stage):  # else a busy machine decides how much is done between the last commit and the kill
             await noted(stage)
@@ -85,7 +85,7 @@ async def test_what_lies_beyond_the_offset_is_not_sent_again(make_stage: Any, ma
             await worker.ended()
         offset, text = await beside(stage)
         print(f"killed at {stage.stats['events']}, committed {offset}, {len(text)} characters beside it")  # noqa: T201
-    heir = stage.start()
+    heir = stage.start(made.PATIENT)
     await heir.says(INHERITS)
     await stage.done()
     stats = stage.stats

@@ -23,7 +23,7 @@ async def test_a_rolling_restart_sends_nothing_twice(make_stage: Any, made: Any)
             sent += 80
 
     def start(number: int) -> Any:
-        return stage.start(PIPELINE_GROUP_INSTANCE_ID=f"sink-{number}")
+        return stage.start(made.PATIENT, PIPELINE_GROUP_INSTANCE_ID=f"sink-{number}")
 
     sinks = [start(number) for number in range(2)]
     for sink in sinks:

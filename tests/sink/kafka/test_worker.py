@@ -105,7 +105,7 @@ async def test_throttled(make_stage: Any, made: Any) -> None:
     # However few requests a second a slow machine makes, one of them is throttled.
     stage.faults({"match": {"request": 6}, "status": 429, "retry_after": 1})
     await stage.produce([made.event_record(f"cus_{n % 50}", n, pad="x" * 900) for n in range(6_000)])
-    stage.start()
+    stage.start(made.PATIENT)
     await stage.requests(8)
     for start in (6_000, 6_050, 6_100):
         await stage.produce([made.event_record(f"cus_{n % 50}", n) for n in range(start, start + 50)])
@@ -140,7 +140,7 @@ async def test_backlog_with_the_api_down(make_stage: Any, made: Any) -> None:
     stage.faults({"status": 503, "times": "always"})
     total, size = 35_000, 900
     await stage.produce([made.event_record(f"cus_{n % 500}", n, pad="x" * size) for n in range(total)])
-    worker = stage.start()
+    worker = stage.start(made.PATIENT)
     await worker.shows("dodo_cio_memory_taken_bytes", lambda taken: taken > 60 * 1024 * 1024)
     before = await worker.series("dodo_cio_retries_total")
     await worker.shows("dodo_cio_retries_total", lambda retries: retries >= before + 16)
@@ -195,11 +195,11 @@ async def test_a_second_worker_joins_and_leaves(make_stage: Any, made: Any) -> N
             await stage.produce([made.event_record(f"cus_{n % 80}", n) for n in range(sent, sent + 80)])
             sent += 80
 
-    first = stage.start()
+    first = stage.start(made.PATIENT)
     await first.ready()
     enough = asyncio.Event()
     flowing = asyncio.create_task(traffic(enough))
-    second = stage.start()
+    second = stage.start(made.PATIENT)
     await second.answers("/ready", "2 partitions")
     await first.answers("/ready", "2 partitions")
     await first.shows("dodo_cio_request_budget_per_second", lambda share: share == pytest.approx(50))

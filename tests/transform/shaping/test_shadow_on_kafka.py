@@ -29,6 +29,7 @@ Environment = Callable[[Settings], dict[str, str]]
 
 COUNT = 40
 STRANGE_EVERY = 10
+WRITTEN = ("dodo_cio_shadow_records_total", "written")
 LIVE = "rules:\n- match: {event: payment_completed}\n  rename: Order Paid\n"
 CANDIDATE = """rules:
 - match: {event: payment_completed}
@@ -117,11 +118,13 @@ async def test_differences_beside_the_live_rules(
         }  # fmt: skip
         assert {one["candidate"] for one in found} == {version_of(CANDIDATE.encode())}
         assert "@example.com" not in json.dumps(found)
-        told = await series(worker)
+        async with asyncio.timeout(300):  # counted once the brokers have answered, and to be read before that
+            while (told := await series(worker)).get(WRITTEN, 0) < COUNT:  # noqa: ASYNC110 - a scrape is a question
+                await asyncio.sleep(0.05)
         assert told["dodo_cio_shadow_webhooks_total", "differs"] == COUNT
         assert told["dodo_cio_shadow_webhooks_total", "error"] == 0
         assert told["dodo_cio_shadow_differences_total", "newly-fails", "payment.succeeded"] == strange
-        assert told["dodo_cio_shadow_records_total", "written"] == COUNT
+        assert told[WRITTEN] == COUNT
         assert told["dodo_cio_shadow_rules_info", version_of(CANDIDATE.encode())] == 1
 
         shadow.write_text(BROKEN)

@@ -20,6 +20,7 @@ import pytest
 from pipeline.demo.chain import Chain
 from pipeline.dodo.samples import load
 from pipeline.dodo.signature import sign
+from pipeline.kafka.cluster.lag_reader import read_lag
 from tests.asking import local_client
 from tests.kafka.shared import SharedKafka
 from tests.watch.page.browser import CHROMIUM, DRIVER, PATIENCE_S, SPACE, TAB, Browser, browsing
@@ -156,7 +157,10 @@ async def _fault(chain: Chain, client: httpx.AsyncClient, step: dict[str, Any]) 
 
 
 async def _held(chain: Chain, client: httpx.AsyncClient) -> None:
-    """From here on Customer.io takes no key."""
+    """From here on Customer.io takes no key; what came before is delivered, so that one payment alone waits."""
+    async with asyncio.timeout(PATIENCE_S):
+        while any(row.records != 0 for row in await read_lag(chain.settings)):  # noqa: ASYNC110 - a question
+            await asyncio.sleep(0.05)
     await _fault(chain, client, {"status": 401, "times": "always", "match": {"path": "/api/v2/batch"}})
     await _post(chain, client, "msg_held", _payment("cus_held"))
 
