@@ -97,7 +97,7 @@ async def test_a_restore_that_is_overtaken_by_a_rebalance_is_given_up(fleet: Fle
     """A peer that joins during a restore does not wait for its end; the restore begins again with what is left."""
     traffic = fleet.traffic()
     await traffic.burst(1000)
-    first = fleet.start(restore_s="30")
+    first = fleet.start(restore_s="600")
     await first.says("Restoring", "generation=1")
     second = fleet.start()
     await second.says("OffsetsCommitted(")
