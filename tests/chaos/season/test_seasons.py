@@ -30,7 +30,7 @@ TIMED = LONG and not os.environ.get("CHAOS_UNTIMED")
 SESSION_S = 10.0 if LONG else 6.0
 
 
-@pytest.mark.timeout(8 * 3600 if LONG else 600)
+@pytest.mark.timeout(8 * 3600 if LONG else 1800)
 async def test_a_season_of_bad_days(chain_settings: ChainSettings, tmp_path: Path, seed: int) -> None:
     """Nothing is lost, counted twice, out of order or worth something else; nothing waits in the end or is wedged.
 
