@@ -92,11 +92,14 @@ def moved_trial_ms(data: Mapping[str, Any]) -> int | None:
 
     It may be over when the body is read: a charge that fails at the end moves no date. On demand, dates show nothing.
     """
-    days, created = whole(data.get("trial_period_days")), to_ms(data.get("created_at"))
-    if days is None or days <= 0 or created is None or not in_first_period(data) or flag(data.get("on_demand")) is True:
+    days = whole(data.get("trial_period_days"))
+    if days is None or days <= 0 or flag(data.get("on_demand")) is True or not in_first_period(data):
+        return None  # most subscriptions, without a look at their dates
+    created, ends_ms = to_ms(data.get("created_at")), to_ms(data.get("next_billing_date"))
+    if created is None or ends_ms is None:
         return None
-    ends_ms, planned = to_ms(data.get("next_billing_date")), min(created + days * DAY_MS, MAX_PLAUSIBLE_MS)
-    return ends_ms if ends_ms is not None and abs(ends_ms - planned) > AS_PLANNED_MS else None
+    planned = min(created + days * DAY_MS, MAX_PLAUSIBLE_MS)
+    return ends_ms if abs(ends_ms - planned) > AS_PLANNED_MS else None
 
 
 def at_creation(data: Mapping[str, Any], occurred_ms: int | None) -> bool:
