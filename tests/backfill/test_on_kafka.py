@@ -228,7 +228,6 @@ def spent(chain: Chain) -> dict[str | None, dict[str, int]]:
     }
 
 
-@pytest.mark.timeout(1800)
 async def test_shop_that_existed_before(chain: Chain) -> None:
     """Backfilled totals and live ones add up to the shop's books; webhooks are told, once, and the backfill is not.
 
@@ -283,7 +282,6 @@ def two_have_paid(chain: Chain) -> None:
         }
 
 
-@pytest.mark.timeout(1800)
 async def test_forgotten_stays_forgotten(chain: Chain) -> None:
     """A forgotten customer is gone from the state and from Customer.io, and comes back only where it is asked for."""
     two_have_paid(chain)
@@ -311,7 +309,6 @@ async def test_forgotten_stays_forgotten(chain: Chain) -> None:
     assert chain.events == []
 
 
-@pytest.mark.timeout(1800)
 async def test_who_stood_in_is_forgotten_too(chain: Chain) -> None:
     """A webhook that names the customer by id alone went to that id: nothing of it is left, whatever its partition."""
     chain.configure(PIPELINE_PERSON_ID="metadata.user")
@@ -333,7 +330,6 @@ async def test_who_stood_in_is_forgotten_too(chain: Chain) -> None:
     assert await keys_left(chain, "cus_leaves") == {"forgotten", "request", "shared"}
 
 
-@pytest.mark.timeout(1800)
 async def test_offsets_that_are_set_back_bring_nobody_back(chain: Chain) -> None:
     """The sink reads all operations once more: of whom was forgotten in between only the request goes out."""
     two_have_paid(chain)
@@ -356,7 +352,6 @@ async def test_offsets_that_are_set_back_bring_nobody_back(chain: Chain) -> None
     assert set(chain.people) == {"cus_stays"}
 
 
-@pytest.mark.timeout(1800)
 async def test_a_dead_letter_brings_nobody_back(chain: Chain) -> None:
     """What the sink gave up of a person is not put back once the person is forgotten and deleted."""
     chain.account.objects["payments"]["pay_1"] = {
@@ -386,7 +381,6 @@ async def test_a_dead_letter_brings_nobody_back(chain: Chain) -> None:
     assert chain.people == {}
 
 
-@pytest.mark.timeout(1800)
 async def test_strangers_are_looked_up(chain: Chain) -> None:
     """A webhook that names the customer by id alone reaches a person with an address; Dodo is asked once."""
     licence = orjson.loads(samples.load("license_key.created"))

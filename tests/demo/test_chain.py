@@ -24,7 +24,7 @@ from pipeline.demo.stage import exports
 from pipeline.dodo.simulator import Shop
 from tests.kafka.shared import SharedKafka
 
-pytestmark = [pytest.mark.kafka, pytest.mark.timeout(1800)]
+pytestmark = pytest.mark.kafka
 
 ADDRESS = re.compile(r"[\w.+-]+@[\w-]+\.[\w.]+")
 BODY_FRAGMENTS = ('"payload_type"', '"business_id"', '"customer":', '"identifiers"', '"attributes"', '"billing"')

@@ -23,7 +23,7 @@ from tests.asking import local_client
 from tests.deploy.monitoring import FILES, STANDARD, filled, panels, queries, selectors
 from tests.kafka.shared import SharedKafka
 
-pytestmark = [pytest.mark.kafka, pytest.mark.timeout(1800)]
+pytestmark = pytest.mark.kafka
 
 PATIENCE_S = 120.0
 """For the slowest: a recording rule over a series that is scraped each second, evaluated each 15 s."""

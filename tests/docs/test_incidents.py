@@ -50,7 +50,6 @@ async def at_the_start() -> Incident:
 
 
 @pytest.mark.kafka
-@pytest.mark.timeout(1800)
 def test_the_page_is_what_is_said(kafka: SharedKafka, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each line of each block is among what the command above it prints, but for numbers and times."""
     monkeypatch.setenv("PIPELINE_KAFKA_BOOTSTRAP_SERVERS", kafka.bootstrap_servers)

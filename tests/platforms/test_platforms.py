@@ -101,7 +101,6 @@ async def running(
 
 
 @pytest.mark.parametrize("version", VERSIONS if ASKED in ([], ["all"]) else ASKED)
-@pytest.mark.timeout(1800)
 async def test_the_chain_on(
     version: str,
     chain_settings: Callable[..., Awaitable[Settings]],

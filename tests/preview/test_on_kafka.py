@@ -27,7 +27,7 @@ from pipeline.kafka.producer.partitioner import partition_of
 from pipeline.settings import Settings
 from pipeline.transform.shaping.differences import KINDS
 
-pytestmark = [pytest.mark.kafka, pytest.mark.timeout(1800)]
+pytestmark = pytest.mark.kafka
 
 ChainSettings = Callable[..., Awaitable[Settings]]
 Environment = Callable[[Settings], dict[str, str]]

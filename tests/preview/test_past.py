@@ -72,7 +72,6 @@ async def _facts_written(settings: Settings) -> int:
 
 
 @pytest.mark.kafka
-@pytest.mark.timeout(1800)
 def test_totals_are_those_of_a_lifetime(
     chain_settings: Callable[..., Awaitable[Settings]],
     environment: Callable[[Settings], dict[str, str]],

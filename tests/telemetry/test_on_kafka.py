@@ -21,7 +21,7 @@ from tests.asking import local_client
 from tests.kafka.shared import SharedKafka
 from tests.telemetry.collector import Collector, Seen, collecting
 
-pytestmark = [pytest.mark.kafka, pytest.mark.timeout(1800)]
+pytestmark = pytest.mark.kafka
 
 PATIENCE_S = 240.0
 KEPT = "0af7651916cd43dd8448eb211c80319c"

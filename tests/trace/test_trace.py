@@ -24,7 +24,7 @@ from tests.asking import local_client
 from tests.conftest import environment_of
 from tests.kafka.shared import SharedKafka
 
-pytestmark = [pytest.mark.kafka, pytest.mark.timeout(1800)]
+pytestmark = pytest.mark.kafka
 
 PATIENCE_S = 240.0
 OLD = timedelta(days=4)

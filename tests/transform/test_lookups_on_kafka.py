@@ -22,7 +22,7 @@ from pipeline.settings import Settings
 from tests.dodo.stand_in import LIVE_KEY, Account, serving
 from tests.transform.customers.conftest import Fleet, Worker, sent_of
 
-pytestmark = [pytest.mark.kafka, pytest.mark.timeout(1800)]
+pytestmark = pytest.mark.kafka
 
 PARTITIONS = 4
 PATIENCE_S = 300.0

@@ -16,7 +16,7 @@ from pipeline.transform.product_names import FILE
 from tests.dodo.stand_in import LIVE_KEY, Account, error, serving
 from tests.transform.customers.conftest import Fleet, sent_of
 
-pytestmark = [pytest.mark.kafka, pytest.mark.timeout(1800)]
+pytestmark = pytest.mark.kafka
 
 
 async def write(settings: Settings, *bought: tuple[str, str]) -> None:

@@ -283,7 +283,6 @@ def found_of(person: tuple[str, str, str], directory: Path) -> list[str]:
     ]
 
 
-@pytest.mark.timeout(1800)
 async def test_every_worker_s_disk_after_a_request(
     chain_settings: ChainSettings,
     make_fleet: Callable[[Settings], Fleet],

@@ -22,7 +22,7 @@ from tests import forked
 from tests.sink.kafka.conftest import Stage
 from tests.transform.customers.conftest import Fleet
 
-pytestmark = [pytest.mark.kafka, pytest.mark.timeout(1800)]
+pytestmark = pytest.mark.kafka
 
 RECIPES = Path(__file__).parents[2] / "data" / "recipes"
 CUSTOMERS = 40

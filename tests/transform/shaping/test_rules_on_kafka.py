@@ -25,7 +25,7 @@ from pipeline.transform.verdicts import Delivery, Operations
 from tests import forked
 from tests.transform.customers.conftest import Fleet, records_of
 
-pytestmark = [pytest.mark.kafka, pytest.mark.timeout(1800)]
+pytestmark = pytest.mark.kafka
 
 RENAMED = "rules:\n- match: {{event: payment_completed}}\n  rename: {name}\n"
 PICKY = RENAMED + "- match: {{event: payment_completed}}\n  when: {when}\n  event: {{set: {{many: true}}}}\n"

@@ -22,7 +22,7 @@ from pipeline.settings import Settings
 from pipeline.transform.shaping.rules.loading import version_of
 from tests.transform.customers.conftest import Fleet, Worker, records_of
 
-pytestmark = [pytest.mark.kafka, pytest.mark.timeout(1800)]
+pytestmark = pytest.mark.kafka
 
 ChainSettings = Callable[..., Awaitable[Settings]]
 Environment = Callable[[Settings], dict[str, str]]

@@ -27,7 +27,6 @@ from tests.watch.page.browser import CHROMIUM, DRIVER, PATIENCE_S, SPACE, TAB, B
 
 pytestmark = [
     pytest.mark.kafka,
-    pytest.mark.timeout(1800),
     pytest.mark.skipif(
         CHROMIUM is None or DRIVER is None, reason="no browser (Debian: apt-get install chromium chromium-driver)"
     ),
