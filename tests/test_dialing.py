@@ -9,6 +9,7 @@ from typing import Any, Final
 import pytest
 
 from pipeline import dialing
+from pipeline.kafka.local.ports import free_port
 from tests.listening import listening
 
 HOST: Final = "127.0.0.1"
@@ -16,13 +17,6 @@ HOST: Final = "127.0.0.1"
 
 async def _silent(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
     await reader.read()
-
-
-def taken_and_given_up() -> int:
-    """A port where nobody listens."""
-    with socket.socket() as one:
-        one.bind((HOST, 0))
-        return int(one.getsockname()[1])
 
 
 def resolving(monkeypatch: pytest.MonkeyPatch, *ports: int) -> None:
@@ -37,7 +31,7 @@ def resolving(monkeypatch: pytest.MonkeyPatch, *ports: int) -> None:
 async def test_the_next_address_follows_one_that_refuses(monkeypatch: pytest.MonkeyPatch) -> None:
     """At once."""
     async with listening(_silent) as port:
-        resolving(monkeypatch, taken_and_given_up(), port)
+        resolving(monkeypatch, free_port(), port)
         one = await dialing.dialed("example.com", 443)
         assert one.getpeername() == (HOST, port)
         one.close()
@@ -69,7 +63,7 @@ async def test_the_next_address_follows_one_that_is_silent(monkeypatch: pytest.M
 
 async def test_nobody_answers(monkeypatch: pytest.MonkeyPatch) -> None:
     """An error of the system, as for one address."""
-    resolving(monkeypatch, taken_and_given_up(), taken_and_given_up())
+    resolving(monkeypatch, free_port(), free_port())
     with pytest.raises(OSError, match=r"refused|Connect call failed"):
         await dialing.dialed("example.com", 443)
 

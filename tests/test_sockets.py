@@ -22,6 +22,7 @@ from cryptography.x509.oid import NameOID
 
 from pipeline import sockets
 from pipeline.customerio.client import TrackClient
+from pipeline.kafka.local.ports import free_port
 from pipeline.sockets import Backend
 from tests.listening import Handler, listening
 
@@ -188,20 +189,13 @@ def test_an_idle_connection_tells_that_its_server_left(run: Runner) -> None:
     run(serving(leave, use))
 
 
-def taken_and_given_up() -> int:
-    """A port where nobody listens."""
-    with socket.socket() as one:
-        one.bind((HOST, 0))
-        return int(one.getsockname()[1])
-
-
 @LOOPS
 def test_nobody_there_is_a_connect_error(run: Runner) -> None:
     """Which the client takes for: nothing was sent."""
 
     async def use() -> None:
         with pytest.raises(httpcore.ConnectError):
-            await Backend().connect_tcp(HOST, taken_and_given_up(), timeout=30)
+            await Backend().connect_tcp(HOST, free_port(), timeout=30)
         with pytest.raises(httpcore.ConnectError):
             await Backend().connect_tcp("nobody.invalid", 443, timeout=30)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import socket
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -20,6 +19,7 @@ from pipeline.dodo.samples.fresh import fresh
 from pipeline.dodo.signature import Verifier
 from pipeline.errors import InputError, SettingsError
 from pipeline.ingest import PATH
+from pipeline.kafka.local.ports import free_port
 
 LIVE = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 NEXT = "whsec_bmV4dG5leHRuZXh0bmV4dG5leHRuZXh0"
@@ -162,9 +162,7 @@ def test_a_refusal_is_explained(status: int, code: int, advice: str, receiver: R
 
 def test_nothing_there_is_explained() -> None:
     """A refused connection says how to start an ingest."""
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = probe.getsockname()[1]
-    result = _send("--to", f"http://127.0.0.1:{port}", "--json")
+    result = _send("--to", f"http://127.0.0.1:{free_port()}", "--json")
     assert result.exit_code == 1
     [answer] = json.loads(result.output)["answers"]
     assert answer["status"] is None

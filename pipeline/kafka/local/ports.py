@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 import socket
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from pipeline.errors import BrokerUnreachableError
 
@@ -23,22 +25,73 @@ class Ports:
     controller: int
 
 
-_given: set[int] = set()
+SLICE: Final = 64
+"""Ports that a process takes at a time: few for the demo, and enough slices for every process of two test runs."""
+
+SLICES_AT_MOST: Final = 8
+"""Of one process. One that needs more over its life is given again what it was given first, where that is free."""
+
+
+class Lease:
+    """Ports of this process, which no other one is given as long as it lives: also not while nobody listens there.
+
+    A broker that was killed is away for seconds, and its clients expect it where it was. So that no other process is
+    given its port meanwhile, each takes slices of `PORTS` for itself. A slice is whose process has its first port
+    bound, which the system gives up when the process ends, however it ends.
+    """
+
+    def __init__(self) -> None:
+        self.process = os.getpid()
+        self._slices: list[range] = []
+        self._left: list[int] = []
+
+    def port(self) -> int:
+        """A port on which nobody listens now; the same one again only after all others.
+
+        Raises:
+            BrokerUnreachableError: other processes have all slices, or other programs listen on all ports of ours.
+        """
+        while self._left or self._take_slice():
+            if is_free(port := self._left.pop()):
+                return port
+        self._left = [port for own in reversed(self._slices) for port in reversed(own[1:])]
+        while self._left:
+            if is_free(port := self._left.pop()):
+                return port
+        raise BrokerUnreachableError(f"no free port on 127.0.0.1 between {PORTS.start} and {PORTS.stop}")
+
+    def _take_slice(self) -> bool:
+        if len(self._slices) == SLICES_AT_MOST:
+            return False
+        firsts = list(PORTS[::SLICE])
+        random.shuffle(firsts)
+        for first in firsts:
+            with socket.socket() as lock:
+                try:
+                    lock.bind(("127.0.0.1", first))
+                except OSError:
+                    continue
+                lock.detach()  # stays bound until the process ends
+            taken = range(first, min(first + SLICE, PORTS.stop))
+            self._slices.append(taken)
+            self._left = list(reversed(taken[1:]))
+            return True
+        return False
+
+
+_lease = Lease()
 
 
 def free_port() -> int:
-    """A TCP port on loopback that nothing listens on now, outside the ephemeral range.
+    """A TCP port on loopback where nobody listens now, outside the ephemeral range, for this process alone (`Lease`).
 
-    Not one that this process was given before: that one may be about to be listened on.
+    Raises:
+        BrokerUnreachableError: there is none.
     """
-    for _ in range(200):
-        if len(_given) >= len(PORTS) // 2:
-            _given.clear()
-        port = random.choice(PORTS)  # noqa: S311 - no secret
-        if port not in _given and is_free(port):
-            _given.add(port)
-            return port
-    raise BrokerUnreachableError(f"no free port on 127.0.0.1 between {PORTS.start} and {PORTS.stop}")
+    global _lease  # noqa: PLW0603 - one for each process: a forked one has none of its parent's
+    if _lease.process != os.getpid():
+        _lease = Lease()
+    return _lease.port()
 
 
 def is_free(port: int) -> bool:

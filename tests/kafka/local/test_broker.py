@@ -16,10 +16,9 @@ from aiokafka import AIOKafkaProducer
 
 from pipeline.errors import BrokerUnreachableError, InputError, ToolMissingError
 from pipeline.kafka.cluster.admin import open_admin
-from pipeline.kafka.local import ports as local_ports
 from pipeline.kafka.local import process as local_process
-from pipeline.kafka.local.broker import PORTS, LocalKafka
-from pipeline.kafka.local.ports import Ports, free_port
+from pipeline.kafka.local.broker import LocalKafka
+from pipeline.kafka.local.ports import Ports
 from pipeline.settings import Settings
 from tests.kafka.shared import SharedKafka
 from tests.kafka.values import values_of
@@ -160,13 +159,6 @@ def test_listeners_of_ones_own_have_the_ports_of_each_attempt(tmp_path: Path) ->
             assert answers(broker)
     assert [ports.controller == controller for ports in given] == [True, False]
     assert all(ports.clients != clients for ports in given)
-
-
-def test_a_port_is_given_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two that ask for a port before either listens on it do not get the same one."""
-    monkeypatch.setattr(local_ports, "PORTS", PORTS[:100])
-    monkeypatch.setattr(local_ports, "_given", set())
-    assert len({free_port() for _ in range(20)}) == 20
 
 
 def test_a_port_in_use_is_refused(tmp_path: Path) -> None:
