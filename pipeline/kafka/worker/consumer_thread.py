@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+import threading
 from collections.abc import Awaitable, Coroutine, Iterable, Mapping
 from contextlib import suppress
 from functools import partial
@@ -118,12 +119,14 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
     app: BatchApp
     _static: StaticMember | None = None
     _crashing = False
+    _asked_no_more = False
     _marks_are_refused = False
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self._topics = TopicWatch()
         self._joining = JoinWatch()
         self._polls: set[asyncio.Task[Any]] = set()
+        self._asking = threading.Lock()
         self.refused: dict[TP, int] = {}
         self.synced_at = float("-inf")
         super().__init__(*args, **kwargs)
@@ -259,7 +262,11 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
         """Poll once; from the event loop. One hop there, one back: Faust's queue of methods makes five tasks of it."""
         answer = self.parent_loop.create_future()
         consumer = self._ensure_consumer()
-        self.thread_loop.call_soon_threadsafe(self._begin_poll, answer, consumer, active_partitions, timeout)
+        with self._asking:
+            if self._asked_no_more:
+                answer.cancel()
+            else:
+                self.thread_loop.call_soon_threadsafe(self._begin_poll, answer, consumer, active_partitions, timeout)
         return await answer
 
     def _begin_poll(self, answer: asyncio.Future[Any], consumer: Any, partitions: Any, timeout: float) -> None:
@@ -281,9 +288,22 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
     async def on_thread_stop(self) -> None:
         """Leave the group and stop reading; a broker that is away is not waited for."""
         self._end_polls()
-        await super(driver.AIOKafkaConsumerThread, self).on_thread_stop()
-        if self._consumer is not None:
-            await close(self._consumer)
+        try:
+            await super(driver.AIOKafkaConsumerThread, self).on_thread_stop()
+            if self._consumer is not None:
+                await close(self._consumer)
+        finally:
+            await self._answer_no_more()
+
+    async def _answer_no_more(self) -> None:
+        """Refuse what is asked from now on; mode cancels what is under way next, once.
+
+        What came after that was lost with the loop, and who had asked waited until the grace of a stop was over.
+        """
+        with self._asking:
+            self._asked_no_more = True
+        await asyncio.sleep(0)  # what was asked before is a task then, and is found
+        self._end_polls()
 
     def _start_thread(self) -> None:
         with suppress(Exception):  # reported by `on_crash` and by the worker; the interpreter would print it once more
@@ -473,8 +493,12 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
         cancelled by nobody.
         """
         try:
-            asked = asyncio.run_coroutine_threadsafe(call, self.thread_loop)
-        except RuntimeError:  # its loop is closed
+            with self._asking:
+                if self._asked_no_more:
+                    call.close()
+                    return None
+                asked = asyncio.run_coroutine_threadsafe(call, self.thread_loop)
+        except RuntimeError:  # its loop is closed: it never came to run
             call.close()
             return None
         try:

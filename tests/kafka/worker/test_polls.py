@@ -26,6 +26,7 @@ class Thread(ConsumerThread):
 
     def __init__(self) -> None:
         self._polls = set()
+        self._asking = threading.Lock()
         self.parent_loop = asyncio.get_running_loop()
         self.thread_loop = asyncio.new_event_loop()
         self._runner = threading.Thread(target=self.thread_loop.run_forever, daemon=True)
@@ -161,3 +162,41 @@ async def test_a_thread_that_ends_has_no_answer(thread: Thread, monkeypatch: pyt
 
     await thread.end()
     assert await ask(thread) == without
+
+
+@pytest.mark.parametrize("asked", QUESTIONS)
+async def test_a_thread_that_ends_is_asked_nothing(thread: Thread, monkeypatch: pytest.MonkeyPatch, asked: str) -> None:
+    """What came behind the last look at what is under way would be lost with the loop: who asks hears it at once."""
+    begun: list[Any] = []
+
+    async def waits(*_: Any) -> None:
+        begun.append(asked)
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(thread, asked, waits)
+    ask, without = QUESTIONS[asked]
+    stands_still, goes_on = threading.Event(), threading.Event()
+
+    async def ends() -> None:
+        stands_still.set()
+        goes_on.wait()
+        await thread._answer_no_more()
+        await thread._gather_remaining_tasks()
+
+    ending = asyncio.wrap_future(asyncio.run_coroutine_threadsafe(ends(), thread.thread_loop))
+    await asyncio.to_thread(stands_still.wait)
+    before = [asyncio.ensure_future(ask(thread)), asyncio.ensure_future(thread.getmany(set(), 1.0))]
+    thread.answer = None
+    await asyncio.sleep(0)
+    goes_on.set()
+    await ending
+    async with asyncio.timeout(300):
+        question, poll = await asyncio.gather(*before, return_exceptions=True)
+        assert question == without
+        assert isinstance(poll, asyncio.CancelledError)
+        begun.clear()
+        thread.asked.clear()
+        assert await ask(thread) == without
+        with pytest.raises(asyncio.CancelledError):
+            await thread.getmany(set(), 1.0)
+    assert begun == thread.asked == []
