@@ -14,7 +14,7 @@ from pipeline.errors import BrokerUnreachableError
 from pipeline.kafka.local import ports
 from pipeline.kafka.local.ports import SLICE, Lease, is_free
 
-BELOW = 12_000
+BELOW = 10_000
 """The ports of `pipeline.kafka.local.ports` are other tests' at this moment; these tests have ranges below them."""
 
 RANGES = 8
@@ -23,16 +23,19 @@ ROOM = 16 * SLICE
 ASKING = """
 import os, sys
 from pipeline.kafka.local import ports
-first, stop, times, fork = map(int, sys.argv[1:])
-ports.PORTS = range(first, stop)
+first, stop, times, slices, fork = map(int, sys.argv[1:])
+ports.PORTS, ports.SLICES_AT_MOST = range(first, stop), slices
 given = [ports.free_port() for _ in range(times)]
-if fork and os.fork() == 0:
+child = os.fork() if fork else None
+if child == 0:
     given = [ports.free_port() for _ in range(times)]
 sys.stdout.write(" ".join(map(str, given)) + "\\n")
 sys.stdout.flush()
 sys.stdin.read()
+if child:
+    os.waitpid(child, 0)
 """
-"""Asks for ports, says them, and lives until its input ends."""
+"""Asks for ports, says them, and lives until its input ends, its child too: whoever has a slice keeps it for life."""
 
 
 @pytest.fixture
@@ -50,9 +53,9 @@ def room() -> Iterator[range]:
 
 
 @contextmanager
-def _asked(own: range, times: int, *, fork: bool = False) -> Iterator[list[int]]:
+def _asked(own: range, times: int, *, slices: int = ports.SLICES_AT_MOST, fork: bool = False) -> Iterator[list[int]]:
     """What another process was given, and its child if it has one; they live until the context ends."""
-    command = [sys.executable, "-c", ASKING, *map(str, (own.start, own.stop, times, int(fork)))]
+    command = [sys.executable, "-c", ASKING, *map(str, (own.start, own.stop, times, slices, int(fork)))]
     process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     with process:
         assert process.stdout is not None
@@ -74,21 +77,26 @@ def test_a_process_that_ended_keeps_nothing(room: range) -> None:
             assert set(given) == set(room[1:SLICE])
 
 
-def test_all_are_given_before_one_is_again(room: range, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_all_are_given_before_one_is_again(room: range) -> None:
     """The one given first comes first then; one on which somebody listens is left out."""
-    monkeypatch.setattr(ports, "PORTS", room)
-    monkeypatch.setattr(ports, "SLICES_AT_MOST", 2)
-    lease = Lease()
-    given = [lease.port() for _ in range(2 * (SLICE - 1))]
-    assert len(set(given)) == len(given)
-    with socket.create_server(("127.0.0.1", given[1])):
-        assert not is_free(given[1])
-        assert [lease.port() for _ in given[1:]] == [given[0], *given[2:]]
+    with socket.create_server(("127.0.0.1", room[2])), _asked(room[:SLICE], 2 * (SLICE - 2)) as given:
+        assert not is_free(room[2])
+        assert given == 2 * [room[1], *room[3:SLICE]]
+
+
+def test_a_process_takes_so_many_slices(room: range) -> None:
+    """One that asks on and on leaves the others theirs."""
+    times = 2 * (SLICE - 1)
+    with _asked(room, 2 * times, slices=2) as given:
+        assert given[:times] == given[times:]
+        assert len(set(given)) == times
 
 
 def test_none_left_is_said(room: range, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where other processes have all slices, the error names the ports."""
     few = room[:SLICE]
     monkeypatch.setattr(ports, "PORTS", few)
-    with _asked(few, 1), pytest.raises(BrokerUnreachableError, match=f"between {few.start} and {few.stop}"):
-        Lease().port()
+    with _asked(few, 1) as given:
+        assert given == [few[1]]
+        with pytest.raises(BrokerUnreachableError, match=f"between {few.start} and {few.stop}"):
+            Lease().port()
