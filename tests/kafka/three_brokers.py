@@ -346,14 +346,13 @@ def _prepare(
     """Directories of nodes that know each other, formatted for one cluster."""
     jars = distribution.libraries(version)
     host = _own_address()
-    taken: set[int] = set()
-    ports = [Ports(_another_port(taken), _another_port(taken)) for _ in range(NODES)]
+    ports = [Ports(free_port(), free_port()) for _ in range(NODES)]
     voters = ",".join(f"{number}@{host}:{at.controller}" for number, at in enumerate(ports, 1))
     nodes = []
     for number, at in enumerate(ports, 1):
         place = (directory / f"node-{number}").resolve()
         place.mkdir(parents=True)
-        wired = {name: Wired(_another_port(taken), _another_port(taken)) for name in wires}
+        wired = {name: Wired(free_port(), free_port()) for name in wires}
         inner = "".join(f",{name}://{host}:{one.inner}" for name, one in wired.items())
         outer = "".join(f",{name}://{host}:{one.outer}" for name, one in wired.items())
         security = "".join(f",{name}:PLAINTEXT" for name in ("CONTROLLER", *wires))
@@ -409,10 +408,3 @@ def _own_address() -> str:
         except OSError:
             return "127.0.0.1"
     return host
-
-
-def _another_port(taken: set[int]) -> int:
-    while (port := free_port()) in taken:
-        pass
-    taken.add(port)
-    return port
