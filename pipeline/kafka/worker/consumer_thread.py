@@ -303,7 +303,6 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
         with self._asking:
             self._asked_no_more = True
         await asyncio.sleep(0)  # what was asked before is a task then, and is found
-        self._end_polls()
 
     def _start_thread(self) -> None:
         with suppress(Exception):  # reported by `on_crash` and by the worker; the interpreter would print it once more
