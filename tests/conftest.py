@@ -15,7 +15,6 @@ from pydantic import SecretStr
 
 from pipeline.imports import uncollected
 from pipeline.kafka.cluster.topics import apply, load_specs, plan
-from pipeline.kafka.local import ports
 from pipeline.kafka.local.broker import LocalKafka
 from pipeline.settings import PREFIX, Settings
 from tests.collecting import FirstCollector, is_compiled, wait_for_the_first
@@ -110,11 +109,8 @@ def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> 
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Each process of pytest-xdist has ports of its own: a look of one at a port is a moment in which it is taken."""
+    """What tests share is this process's."""
     config.stash[SHARED] = Shared()
-    own: Mapping[str, Any] | None = getattr(config, "workerinput", None)
-    if own is not None:
-        ports.PORTS = ports.PORTS[int(own["workerid"].removeprefix("gw")) :: own["workercount"]]
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:

@@ -12,7 +12,7 @@ from typing import Final
 
 from pipeline.errors import BrokerUnreachableError
 
-PORTS = range(20_000, 32_768)
+PORTS: Final = range(20_000, 32_768)
 """Below Linux's ephemeral ports. Inside them, a client that retries a stopped broker can be given the broker's own
 port as its source, connect to itself and hold the port against the restart."""
 
@@ -63,16 +63,15 @@ class Lease:
     def _take_slice(self) -> bool:
         if len(self._slices) == SLICES_AT_MOST:
             return False
-        firsts = list(PORTS[::SLICE])
-        random.shuffle(firsts)
-        for first in firsts:
+        slices = [PORTS[start : start + SLICE] for start in range(0, len(PORTS), SLICE)]
+        random.shuffle(slices)
+        for taken in slices:
             with socket.socket() as lock:
                 try:
-                    lock.bind(("127.0.0.1", first))
+                    lock.bind(("127.0.0.1", taken[0]))
                 except OSError:
                     continue
                 lock.detach()  # stays bound until the process ends
-            taken = range(first, min(first + SLICE, PORTS.stop))
             self._slices.append(taken)
             self._left = list(reversed(taken[1:]))
             return True

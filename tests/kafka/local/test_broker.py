@@ -26,7 +26,7 @@ from tests.kafka.values import values_of
 pytestmark = pytest.mark.kafka
 
 WHOLE = range(20_000, 32_768)
-"""The range that the module promises; a process of a test run has a share of it."""
+"""The range that the module promises."""
 
 
 @pytest.fixture(scope="module")

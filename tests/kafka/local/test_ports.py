@@ -70,6 +70,11 @@ def test_a_port_is_one_process_s(room: range) -> None:
     assert set(given) <= set(room)
 
 
+def test_all_processes_choose_from_the_same_ports() -> None:
+    """Those of a test run, too: slices of different ports would overlap, and what one has locked others would use."""
+    assert range(20_000, 32_768) == ports.PORTS
+
+
 def test_a_process_that_ended_keeps_nothing(room: range) -> None:
     """Its ports are the next one's."""
     for _ in range(3):
