@@ -121,7 +121,7 @@ async def test_rate_of_several_sinks(make_stage: Any, made: Any, api: Api, *, li
     stats = await api.stats()
     most = stats["max_requests_per_second"]
     log.info("rate", limit=limit, sinks=len(stage.workers), most_in_a_second=most, used=used)
-    assert most <= limit + len(stage.workers), f"ms beside the fullest second's end: {beside(await api.arrivals_s())}"
+    assert most <= limit + len(stage.workers), beside(await api.arrivals_s())
     assert stats["largest_batch"] <= PEOPLE
     for worker in stage.workers:
         assert await worker.series("dodo_cio_request_budget_per_second") == pytest.approx(limit / 3)
@@ -173,18 +173,22 @@ async def test_idle_sinks_lend(make_stage: Any, made: Any, api: Api, *, limit: f
     arrivals = await api.arrivals_s()
     second = fullest(arrivals, arrivals[0] + 5.0)
     log.info("lending", limit=limit, most_in_a_second=stats["max_requests_per_second"], within_5_s=second)
-    assert stats["max_requests_per_second"] <= limit + SINKS, f"ms beside the fullest second's end: {beside(arrivals)}"
+    assert stats["max_requests_per_second"] <= limit + SINKS, beside(arrivals)
     if os.environ.get("CHAOS_SECONDS"):
         assert second >= 0.9 * limit
 
 
+def in_second(arrivals: list[float], end: float) -> int:
+    """The arrivals in the second that ends then, both ends included."""
+    return bisect_right(arrivals, end) - bisect_left(arrivals, end - 1.0)
+
+
 def fullest(arrivals: list[float], until: float) -> int:
     """The most arrivals in a second that ends by then."""
-    early = [at for at in arrivals if at <= until]
-    return max(bisect_right(early, at) - bisect_left(early, at - 1.0) for at in early)
+    return max(in_second(arrivals, at) for at in arrivals if at <= until)
 
 
-def beside(arrivals: list[float]) -> list[int]:
-    """When requests arrived around the fullest second, in ms from its end: a standstill shows as a gap before many."""
-    end = max(arrivals, key=lambda at: bisect_right(arrivals, at) - bisect_left(arrivals, at - 1.0))
-    return [round(1000 * (at - end)) for at in arrivals if -2.0 <= at - end <= 1.0]
+def beside(arrivals: list[float]) -> str:
+    """When requests arrived around the fullest second: a standstill shows as a gap before many."""
+    end = max(arrivals, key=lambda at: in_second(arrivals, at))
+    return f"ms from its end: {[round(1000 * (at - end)) for at in arrivals if -2.0 <= at - end <= 1.0]}"
